@@ -167,7 +167,7 @@ fn delivery(line: &LineRecord) -> Option<Delivery> {
     let said = line.sent.as_ref().unwrap_or(&line.wanted);
     let outcome = match &line.sent {
         _ if line.refused => Outcome::Refused,
-        Some(sent) if *sent == line.wanted => Outcome::Sent,
+        Some(sent) if *sent == line.wanted && !line.uncertain => Outcome::Sent,
         _ => Outcome::Waiting,
     };
     Some(Delivery {

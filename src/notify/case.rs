@@ -1,6 +1,7 @@
 //! Owns an alert of which somebody is informed: a line for each address, with what is owed to it and what was sent.
 
 use super::channel::Address;
+use super::routing::{QUIET, SUMMARY_MOST};
 use crate::config::notify::Channel;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::time::Timestamp;
@@ -57,6 +58,8 @@ pub struct Line {
     pub since: Timestamp,
     /// Since when the channel does not take it.
     pub failing_since: Option<Timestamp>,
+    /// Whether its first message waits for the working time of the manager.
+    pub is_quiet: bool,
     /// Lines of one address with the same text are one message.
     pub group: Option<String>,
     /// The alerts that a message names.
@@ -69,7 +72,30 @@ pub struct Line {
     pub is_uncertain: bool,
 }
 
+impl Case {
+    /// Lets messages that are due wait for the manager's working time, because they could not be sent in it. Returns whether
+    /// there are any.
+    pub(super) fn wait_for_opening(&mut self, now: Timestamp, opening: impl Fn(&Alert) -> Option<Timestamp>) -> bool {
+        let is_due = |line: &&mut Line| line.is_quiet && line.is_first() && line.is_owed() && line.ready_at <= now;
+        let mut due = self.lines.iter_mut().filter(is_due).peekable();
+        if due.peek().is_none() {
+            return false;
+        }
+        let Some(opens_at) = opening(&self.alert).filter(|opens_at| *opens_at > now) else { return false };
+        for line in due {
+            (line.ready_at, line.since) = (opens_at, opens_at);
+            (line.group, line.most) = (Some(QUIET.to_owned()), line.most.max(SUMMARY_MOST));
+        }
+        true
+    }
+}
+
 impl Line {
+    /// Whether the recipient has no message yet.
+    fn is_first(&self) -> bool {
+        self.sent.is_none() && self.attempt.is_none() && !self.is_uncertain
+    }
+
     /// Whether the recipient may know of the alert, and is to be informed how it ends.
     pub(super) fn may_be_known(&self) -> bool {
         self.sent.is_some()
@@ -90,10 +116,19 @@ impl Line {
         if let Some(stage) = self.attempt.or(self.sent) {
             self.wanted = stage;
         }
+        self.is_uncertain &= self.attempt.is_some() || self.sent.is_none();
+    }
+
+    /// It is not known whether a message has arrived: the recipient is assumed to know it, and gets it again if it is still wanted.
+    pub(super) fn may_have_arrived(&mut self, stage: Stage) {
+        self.is_uncertain = true;
+        // Without any message before, the alert may be unknown to the recipient.
+        self.sent = self.sent.and(Some(stage));
     }
 
     pub(super) fn is_owed(&self) -> bool {
-        !self.is_refused && self.sent != Some(self.wanted) && self.address.channel != Channel::Alertmanager
+        let is_said = self.sent == Some(self.wanted) && !self.is_uncertain;
+        !self.is_refused && !is_said && self.address.channel != Channel::Alertmanager
     }
 }
 

@@ -208,7 +208,8 @@ impl Driver<'_> {
                 jobs = digests.take_due(ledger, now);
             }
         }
-        jobs.extend(ledger.take_due(now, |alert| companies.name(alert)));
+        let opening = |alert: &Alert| routing::opening(&self.context.config.norms, alert, now);
+        jobs.extend(ledger.take_due(now, |alert| companies.name(alert), opening));
         if has_digests && !self.digests_first {
             jobs.extend(digests.take_due(ledger, now));
         }
@@ -467,10 +468,10 @@ mod tests {
             Kept { ledger: Ledger::new(Span::HOUR), companies: Companies::new(&notify), digests: Digests::default() };
         let begin = |kept: &mut Kept| {
             let address = Address { channel: Channel::Telegram, to: "1".into(), person: None, language: Language::En };
-            let duty = Duty { address, ready_at: Timestamp(0), group: None, most: 1 };
+            let duty = Duty { address, ready_at: Timestamp(0), group: None, most: 1, is_quiet: false };
             let alert = Alert::sample("acme", Rule::Neglected, "lead:1", Timestamp(0));
             kept.ledger.status(ShardId(0), alert, vec![duty], Timestamp(0));
-            kept.ledger.take_due(Timestamp(0), |_| None).remove(0)
+            kept.ledger.take_due(Timestamp(0), |_| None, |_| None).remove(0)
         };
         let before = begin(&mut kept);
         // What `start` does.

@@ -12,7 +12,7 @@
 use super::case::{Case, Line, Stage, is_over};
 use super::channel::{Address, Item, Job, Outcome};
 use super::record;
-use super::routing::{Duty, SUMMARY_MOST};
+use super::routing::{Duty, QUIET, SUMMARY_MOST};
 use crate::config::notify::Channel;
 use crate::domain::alert::{Alert, Status};
 use crate::domain::source::ShardId;
@@ -88,9 +88,9 @@ impl Ledger {
     pub fn restore(&mut self, shard: ShardId, key: &[u8], value: &[u8]) {
         let Some((id, mut case)) = record::id(key).zip(record::decode(value)) else { return };
         let mut changed = false;
-        for line in case.lines.iter_mut().filter(|line| line.attempt.is_some()) {
-            line.attempt = None;
-            line.is_uncertain = true;
+        for line in &mut case.lines {
+            let Some(attempt) = line.attempt.take() else { continue };
+            line.may_have_arrived(attempt);
             changed = true;
             self.doubled += u64::from(line.may_double());
         }
@@ -142,7 +142,7 @@ impl Ledger {
             let duty = duties.iter().find(|duty| duty.address == line.address);
             let follows = line.address.channel.follows() || duty.is_some() && line.address.channel == Channel::Mail;
             if follows && line.wanted != stage {
-                if line.sent == Some(line.wanted) || line.is_refused {
+                if !line.is_owed() {
                     line.ready_at = duty.map_or(now, |duty| duty.ready_at);
                     line.since = now.max(line.ready_at);
                 }
@@ -222,7 +222,7 @@ impl Ledger {
         case.lines.retain(|line| line.may_be_known() || line.address.person.as_deref() != Some(person));
         let stage = Stage::of(case, Channel::Telegram);
         for line in case.lines.iter_mut().filter(|line| line.address.channel == Channel::Telegram) {
-            if line.sent == Some(line.wanted) {
+            if !line.is_owed() {
                 (line.ready_at, line.since) = (now, now);
             }
             line.wanted = stage;
@@ -252,7 +252,14 @@ impl Ledger {
 
     /// The messages that are due, marked as under way. They may be given to the channels once the [records](Self::take_records)
     /// are stored.
-    pub fn take_due(&mut self, now: Timestamp, name: impl Fn(&Alert) -> Option<String>) -> Vec<Job> {
+    ///
+    /// `name` is the name of an alert's manager, and `opening` when the manager's working time begins again, if it is not now.
+    pub fn take_due(
+        &mut self,
+        now: Timestamp,
+        name: impl Fn(&Alert) -> Option<String>,
+        opening: impl Fn(&Alert) -> Option<Timestamp>,
+    ) -> Vec<Job> {
         self.forget(now);
         // What may have arrived is repeated as it was, without other alerts.
         let mut groups: BTreeMap<(Address, bool, String), Vec<CaseKey>> = BTreeMap::new();
@@ -262,6 +269,10 @@ impl Ledger {
                 break;
             }
             self.due.remove(&(at, key));
+            let Some(case) = self.cases.get_mut(&key) else { continue };
+            if case.wait_for_opening(now, &opening) {
+                self.changed.insert(key);
+            }
             let Some(case) = self.cases.get(&key) else { continue };
             for line in case.lines.iter().filter(|line| line.is_owed() && line.attempt.is_none()) {
                 if line.ready_at > now {
@@ -329,7 +340,7 @@ impl Ledger {
     ) -> Job {
         self.last_job += 1;
         let replaces = text.strip_prefix('m').map(str::to_owned);
-        let is_summary = text == "late" || text == "gquiet";
+        let is_summary = text == "late" || text.strip_prefix('g') == Some(QUIET);
         if let Some(message) = &replaces {
             // The other alerts of the message are named again.
             let same = |line: &Line| line.address == address && line.message.as_deref() == Some(message);
@@ -400,7 +411,7 @@ impl Ledger {
                 Outcome::Later(after, _) | Outcome::Unknown(after, _) if failing <= GIVE_UP => {
                     line.ready_at = now + *after;
                     if matches!(outcome, Outcome::Unknown(..)) {
-                        line.is_uncertain = true;
+                        line.may_have_arrived(attempt);
                         doubled |= line.may_double();
                     }
                 }
@@ -537,6 +548,7 @@ fn new_line(duty: Duty, stages: &[Stage; Channel::ALL.len()], now: Timestamp) ->
         failing_since: None,
         group: duty.group,
         most: duty.most,
+        is_quiet: duty.is_quiet,
         message: None,
         is_refused: false,
         is_uncertain: false,

@@ -19,8 +19,12 @@ pub struct Duty {
     pub group: Option<String>,
     /// The alerts that a message names.
     pub most: usize,
+    /// Whether it waits for the working time of the manager, also if it could not be sent in it.
+    pub is_quiet: bool,
 }
 
+/// The group of what waits for working time.
+pub const QUIET: &str = "quiet";
 /// The alerts that a summary names.
 pub const SUMMARY_MOST: usize = 10;
 
@@ -72,16 +76,17 @@ fn of_route(
     let wait = route.group.as_ref().map_or(Span::ZERO, |group| group.wait);
     let duty = |address: Address| {
         let is_program = address.channel.is_program();
+        let is_quiet = route.quiet_hours && !is_program;
         let ready_at = if is_program { now } else { now + Span(notify.hold.0.max(wait.0)) };
         match opens_at.filter(|opens_at| *opens_at > ready_at && !is_program) {
             Some(opens_at) => {
-                let (group, most) = (Some("quiet".to_owned()), SUMMARY_MOST);
-                Duty { address, ready_at: opens_at, group, most }
+                let (group, most) = (Some(QUIET.to_owned()), SUMMARY_MOST);
+                Duty { address, ready_at: opens_at, group, most, is_quiet }
             }
             None => {
                 let group = route.group.as_ref().filter(|_| !is_program);
                 let most = group.map_or(1, |group| group.most);
-                Duty { address, ready_at, group: group.map(|group| group_key(&group.by, alert)), most }
+                Duty { address, ready_at, group: group.map(|group| group_key(&group.by, alert)), most, is_quiet }
             }
         }
     };
@@ -89,7 +94,7 @@ fn of_route(
 }
 
 /// When working time begins again on the calendar of the alert's manager; `None`: it is now, or there is no calendar.
-fn opening(norms: &Norms, alert: &Alert, now: Timestamp) -> Option<Timestamp> {
+pub fn opening(norms: &Norms, alert: &Alert, now: Timestamp) -> Option<Timestamp> {
     let department = alert.department.as_ref().map_or(crate::domain::id::UNKNOWN, |id| id.as_str());
     let manager = alert.manager.as_ref().map(|id| id.as_str());
     let query = ScopeQuery { tenant: alert.tenant.as_str(), department, manager, pipeline: None, source: None };

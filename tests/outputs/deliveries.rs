@@ -67,6 +67,7 @@ impl Notify {
             ready_at: Timestamp(now),
             group: None,
             most: 1,
+            is_quiet: false,
         };
         self.ledger.status(SHARD, alert, to.iter().map(duty).collect(), Timestamp(now));
         self.show();
@@ -74,7 +75,7 @@ impl Notify {
 
     /// Sends what is due; the channel of e-mails refuses.
     fn send(&mut self, now: i64) {
-        for job in self.ledger.take_due(Timestamp(now), |_| None) {
+        for job in self.ledger.take_due(Timestamp(now), |_| None, |_| None) {
             let outcome = match job.address.channel {
                 Channel::Mail => Outcome::Refused("no such mailbox"),
                 _ => Outcome::Sent(Some("1".into())),

@@ -60,6 +60,9 @@ pub struct LineRecord {
     pub group: Option<String>,
     /// The alerts that a message names.
     pub most: usize,
+    /// Whether it waits for working time.
+    #[serde(default)]
+    pub quiet: bool,
     /// The message that was sent, as the channel names it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,

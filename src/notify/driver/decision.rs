@@ -61,7 +61,7 @@ mod tests {
             language: Language::En,
         };
         let mut ledger = Ledger::new(Span::HOUR);
-        let duty = Duty { address, ready_at: Timestamp(0), group: None, most: 1 };
+        let duty = Duty { address, ready_at: Timestamp(0), group: None, most: 1, is_quiet: false };
         ledger.status(ShardId(0), alert.clone(), vec![duty], Timestamp(0));
         let claim = |person: &str| Claim {
             answer: Answer::Taken,

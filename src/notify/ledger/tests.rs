@@ -18,7 +18,7 @@ fn alert(subject: &str, status: Status, level: u32) -> Alert {
 }
 
 fn duty(channel: Channel, to: &str, ready_at: Timestamp) -> Duty {
-    Duty { address: address(channel, to), ready_at, group: None, most: 1 }
+    Duty { address: address(channel, to), ready_at, group: None, most: 1, is_quiet: false }
 }
 
 fn grouped(channel: Channel, to: &str, ready_at: Timestamp, most: usize) -> Duty {
@@ -26,7 +26,7 @@ fn grouped(channel: Channel, to: &str, ready_at: Timestamp, most: usize) -> Duty
 }
 
 fn due(ledger: &mut Ledger, now: i64) -> Vec<Job> {
-    ledger.take_due(Timestamp(now), |_| None)
+    ledger.take_due(Timestamp(now), |_| None, |_| None)
 }
 
 fn said(job: &Job) -> Vec<(&str, &'static str)> {
@@ -220,6 +220,26 @@ fn settled_alerts_are_forgotten() {
     assert!(matches!(ledger.take_records().as_slice(), [(SHARD, _, None)]), "its record is deleted");
 }
 
+#[test]
+fn a_stage_is_said_again_if_another_one_may_have_arrived_since() {
+    for (channel, replaces) in [(Channel::Telegram, Some("m1")), (Channel::Mail, None)] {
+        let mut ledger = ledger();
+        let to = || vec![duty(channel, "vera", Timestamp(0))];
+        ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(0));
+        let job = due(&mut ledger, 0).remove(0);
+        assert!(ledger.done(job.id, &Outcome::Sent(replaces.map(str::to_owned)), Timestamp(0)));
+        ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), to(), Timestamp(10));
+        assert_eq!(due(&mut ledger, 10).len(), 1);
+        // The process ends before it knows what became of the message.
+        let mut ledger = restarted(&mut ledger);
+        ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(), Timestamp(20));
+        let job = due(&mut ledger, 20).remove(0);
+        assert_eq!((said(&job), job.replaces.as_deref()), (vec![("lead:1", "FIRING")], replaces), "{channel:?}");
+        assert!(ledger.done(job.id, &Outcome::Sent(replaces.map(str::to_owned)), Timestamp(20)));
+        assert!(due(&mut ledger, 1000).is_empty() && ledger.owed() == 0);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Status {
@@ -271,7 +291,9 @@ proptest! {
                 Step::Status { subject, status, level } => {
                     let subject = format!("lead:{subject}");
                     let status = STATUSES[status];
-                    if current.get(&subject) == Some(&(status, level)) {
+                    let before = current.get(&subject);
+                    // What is over does not open again: a second violation is another alert.
+                    if before == Some(&(status, level)) || before.is_some_and(|(before, _)| is_over(*before) && !is_over(status)) {
                         continue;
                     }
                     current.insert(subject.clone(), (status, level));
@@ -293,9 +315,9 @@ proptest! {
                 }
                 Step::Kill { arrived: has_arrived } => {
                     let jobs = due(&mut ledger, now);
+                    kills += jobs.len();
                     if has_arrived {
                         twice += deliver(&mut arrived, &jobs);
-                        kills += jobs.len();
                     }
                     ledger = restarted(&mut ledger);
                 }
@@ -417,7 +439,7 @@ fn a_message_is_given_up_a_day_after_the_channel_began_to_fail_and_the_next_stag
     ledger.status(SHARD, alert("lead:1", Status::Firing, 0), to(Channel::Telegram), Timestamp(0));
     assert_eq!(ledger.oldest(monday), Span::ZERO, "until then it is not late");
     let fail = |ledger: &mut Ledger, now: Timestamp| {
-        let jobs = ledger.take_due(now, |_| None);
+        let jobs = ledger.take_due(now, |_| None, |_| None);
         for job in &jobs {
             ledger.done(job.id, &Outcome::Later(Span(1_000), "paced"), now);
         }
@@ -432,7 +454,7 @@ fn a_message_is_given_up_a_day_after_the_channel_began_to_fail_and_the_next_stag
     ledger.status(SHARD, alert("lead:1", Status::Escalated, 1), Vec::new(), later);
     assert_eq!(ledger.owed(), 1);
     assert_eq!((fail(&mut ledger, later), ledger.owed()), (1, 1), "for a day");
-    let job = ledger.take_due(later + Span::MINUTE, |_| None).remove(0);
+    let job = ledger.take_due(later + Span::MINUTE, |_| None, |_| None).remove(0);
     assert_eq!(said(&job), [("lead:1", "ESCALATED")]);
     sent(&mut ledger, &job, "m1", (later + Span::MINUTE).0);
     assert_eq!(ledger.owed(), 0);
@@ -497,4 +519,37 @@ fn other_messages_and_those_about_alerts_are_not_under_way_together() {
     // An address of a channel that recognizes repetitions.
     assert!(ledger.begin(&address(Channel::Bitrix24, "7")) && ledger.begin(&address(Channel::Bitrix24, "8")));
     assert!(!ledger.begin(&address(Channel::Bitrix24, "7")));
+}
+
+#[test]
+fn what_could_not_be_sent_in_working_time_waits_for_it() {
+    let mut ledger = ledger();
+    let quiet = |to: &str| vec![Duty { is_quiet: true, ..duty(Channel::Bitrix24, to, Timestamp(0)) }];
+    for n in 1..=2 {
+        ledger.status(SHARD, alert(&format!("lead:{n}"), Status::Firing, 0), quiet("7"), Timestamp(0));
+    }
+    ledger.status(SHARD, alert("lead:3", Status::Firing, 0), quiet("8"), Timestamp(0));
+    for job in due(&mut ledger, 0) {
+        let outcome =
+            if job.address.to == "8" { Outcome::Sent(None) } else { Outcome::Later(Span(10), "no_connection") };
+        ledger.done(job.id, &outcome, Timestamp(0));
+    }
+    // The portal answers again in the evening.
+    let opens_at = Timestamp(Span::DAY.0);
+    let at =
+        |ledger: &mut Ledger, now: Timestamp| ledger.take_due(now, |_| None, |_| (now < opens_at).then_some(opens_at));
+    let evening = Timestamp(Span::HOUR.0 / 2);
+    assert!(at(&mut ledger, evening).is_empty());
+    let mut ledger = restarted(&mut ledger);
+    assert!(at(&mut ledger, opens_at + Span(-1)).is_empty());
+    // What was sent is changed all the same.
+    ledger.status(SHARD, alert("lead:3", Status::Resolved, 0), Vec::new(), evening);
+    let job = at(&mut ledger, evening).remove(0);
+    assert_eq!(said(&job), [("lead:3", "RESOLVED")]);
+    let jobs = at(&mut ledger, opens_at);
+    assert_eq!(
+        jobs.iter().map(|job| (job.items.len(), job.is_summary)).collect::<Vec<_>>(),
+        [(2, true)],
+        "one summary"
+    );
 }
