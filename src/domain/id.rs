@@ -131,6 +131,12 @@ impl EntityId {
         Self { kind: EntityKind::Deal, id: id.into() }
     }
 
+    /// Reads `lead:ID` or `deal:ID`, as it is displayed; `None`: it is another text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once(':')?;
+        Some(Self { kind: EntityKind::named(kind)?, id: id.into() })
+    }
+
     /// The `subject` of alerts about it, or about a part of it: `lead:ID`, `lead:ID/STAGE`, `deal:ID/ACTIVITY`.
     pub fn subject(&self, part: Option<&str>) -> CompactString {
         match part {

@@ -83,6 +83,11 @@ macro_rules! ids {
             /// Every rule, in order.
             pub const ALL: &'static [Self] = &[$(Self::$rule),*];
 
+            /// The rule with this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.name() == name)
+            }
+
             /// The name in norms, alerts and labels.
             pub const fn name(self) -> &'static str {
                 match self {

@@ -7,11 +7,12 @@ pub mod record;
 use crate::config::notify::Channel;
 use crate::dataflow::live::lock;
 use crate::domain::alert::Status;
-use crate::domain::id::{DepartmentId, EntityId, EntityKind, ManagerId, TenantId};
+use crate::domain::id::{DepartmentId, EntityId, ManagerId, TenantId};
+use crate::domain::named::named_enum;
 use crate::domain::rule::Rule;
 use crate::domain::time::Timestamp;
-use compact_str::CompactString;
 use record::{CaseRecord, LineRecord};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
@@ -47,24 +48,15 @@ impl Told {
     }
 }
 
-/// What became of the messages to an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Everything that there is to say was sent.
-    Sent,
-    /// A message waits: for its time, for others of its group, or for the channel.
-    Waiting,
-    /// The channel does not take it.
-    Refused,
-}
-
-impl Outcome {
-    /// The names of all outcomes in the API.
-    pub const NAMES: &[&str] = &["sent", "waiting", "refused"];
-
-    /// The name in the API.
-    pub const fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+named_enum! {
+    /// What became of the messages to an address.
+    pub enum Outcome, named "in the API" {
+        /// Everything that there is to say was sent.
+        Sent = "sent",
+        /// A message waits: for its time, for others of its group, or for the channel.
+        Waiting = "waiting",
+        /// The channel does not take it.
+        Refused = "refused",
     }
 }
 
@@ -85,6 +77,14 @@ pub struct Delivery {
     pub at: Timestamp,
 }
 
+/// The deliveries of alerts that are chosen, the latest first.
+pub fn latest(told: &[Arc<Told>], is_chosen: impl Fn(&Told, &Delivery) -> bool) -> Vec<(&Told, &Delivery)> {
+    let all = told.iter().flat_map(|told| told.deliveries.iter().map(move |delivery| (&**told, delivery)));
+    let mut chosen: Vec<_> = all.filter(|(told, delivery)| is_chosen(told, delivery)).collect();
+    chosen.sort_by_key(|(told, delivery)| (Reverse(delivery.at), told.alert));
+    chosen
+}
+
 /// What was sent to whom.
 #[derive(Debug, Default)]
 pub struct Deliveries(Mutex<Table>);
@@ -101,12 +101,12 @@ impl Deliveries {
     /// Applies a record of the topic; without a value it removes its alert. What is no record of an alert is ignored.
     pub fn apply(&self, key: &[u8], value: Option<&[u8]>) {
         let Some(id) = record::id(key) else { return };
-        let mut table = lock(&self.0);
         let Some(value) = value else {
-            table.remove(id);
+            lock(&self.0).remove(id);
             return;
         };
         let Some((tenant, updated, told)) = record::read(value).and_then(|record| read(id, record)) else { return };
+        let mut table = lock(&self.0);
         table.remove(id);
         if told.deliveries.is_empty() {
             return;
@@ -143,14 +143,10 @@ impl Table {
 fn read(alert: Uuid, record: CaseRecord) -> Option<(TenantId, Timestamp, Told)> {
     let text = |key: &str| record.alert.get(key).and_then(serde_json::Value::as_str);
     let tenant = TenantId::from(text("tenant_id")?);
-    let entity = text("entity").and_then(|text| {
-        let (kind, id) = text.split_once(':')?;
-        Some(EntityId { kind: EntityKind::named(kind)?, id: CompactString::from(id) })
-    });
     let told = Told {
         alert,
-        rule: text("rule").and_then(|name| Rule::ALL.iter().copied().find(|rule| rule.name() == name))?,
-        entity,
+        rule: Rule::named(text("rule")?)?,
+        entity: text("entity").and_then(EntityId::parse),
         manager: text("manager_id").map(ManagerId::from),
         department: text("department_id").map(DepartmentId::from),
         taken_by: record.taken_by.as_deref().map(ManagerId::from),
@@ -176,7 +172,7 @@ fn delivery(line: &LineRecord) -> Option<Delivery> {
         outcome,
         status: Status::named(&said.status)?,
         level: said.level,
-        at: Timestamp(line.sent_at.filter(|_| line.sent.is_some()).unwrap_or(line.since)),
+        at: Timestamp(line.sent_at.unwrap_or(line.since)),
     })
 }
 

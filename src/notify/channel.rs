@@ -63,6 +63,24 @@ pub struct Job {
     pub call_back: Vec<String>,
 }
 
+impl Job {
+    /// A message that says nothing yet.
+    pub(super) fn to(address: Address) -> Self {
+        Self {
+            id: 0,
+            address,
+            replaces: None,
+            key: String::new(),
+            items: Vec::new(),
+            more: 0,
+            open: 0,
+            is_summary: false,
+            text: None,
+            call_back: Vec::new(),
+        }
+    }
+}
+
 /// An alert in a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {

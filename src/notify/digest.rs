@@ -84,18 +84,7 @@ pub fn messages_of(notify: &Notify, digest: &Digest, api: &impl Api, due: &Due, 
         }
         let key = format!("digest/{tenant}/{}/{}/{}", due.day, address.channel.name(), address.to);
         let text = Some(Message { title: title(due, language), lines, more: None });
-        jobs.push(Job {
-            id: 0,
-            address,
-            replaces: None,
-            key,
-            items: Vec::new(),
-            more: 0,
-            open: 0,
-            is_summary: false,
-            text,
-            call_back: Vec::new(),
-        });
+        jobs.push(Job { key, text, ..Job::to(address) });
     }
     (jobs, is_whole)
 }

@@ -154,13 +154,7 @@ impl Ledger {
             }
         }
         if !is_over && !case.alert.historic {
-            for duty in duties {
-                let is_known = case.lines.iter().any(|line| line.address == duty.address);
-                let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
-                if !is_known && !is_taken {
-                    case.lines.push(new_line(duty, &stages, now));
-                }
-            }
+            add_lines(case, duties, &stages, now);
         }
         self.changed.insert(key);
         self.schedule(key);
@@ -199,13 +193,7 @@ impl Ledger {
         let is_meant = |line: &Line| no_more.iter().any(|duty| duty.address == line.address);
         case.lines.retain(|line| line.may_be_known() || line.is_uncertain || !is_meant(line));
         let stages = Channel::ALL.map(|channel| Stage::of(case, channel));
-        for duty in also {
-            let is_known = case.lines.iter().any(|line| line.address == duty.address);
-            let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
-            if !is_known && !is_taken {
-                case.lines.push(new_line(duty, &stages, now));
-            }
-        }
+        add_lines(case, also, &stages, now);
         self.changed.insert(key);
         self.schedule(key);
     }
@@ -531,6 +519,17 @@ impl Ledger {
             self.ends.retain(|(_, other)| *other != key);
             self.cases.remove(&key);
             self.changed.insert(key);
+        }
+    }
+}
+
+/// Adds a line for each address that has none, unless its person takes care of the alert.
+fn add_lines(case: &mut Case, duties: Vec<Duty>, stages: &[Stage; Channel::ALL.len()], now: Timestamp) {
+    for duty in duties {
+        let is_known = case.lines.iter().any(|line| line.address == duty.address);
+        let is_taken = case.taken_by.is_some() && case.taken_by == duty.address.person;
+        if !is_known && !is_taken {
+            case.lines.push(new_line(duty, stages, now));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::protobuf;
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Value, Values};
-use crate::domain::id::{EntityId, EntityKind};
+use crate::domain::id::EntityId;
 use crate::domain::rule::{Rule, catalog, evidence};
 use crate::domain::time::Timestamp;
 use serde_json::Value as Json;
@@ -21,7 +21,7 @@ pub fn read(bytes: &[u8]) -> Option<Alert> {
 pub(super) fn read_json(json: &Json) -> Option<Alert> {
     let text = |key: &str| json.get(key).and_then(Json::as_str);
     let time = |key: &str| text(key).and_then(Timestamp::parse);
-    let rule = Rule::ALL.iter().copied().find(|rule| Some(rule.name()) == text("rule"))?;
+    let rule = Rule::named(text("rule")?)?;
     let definition = catalog::definition(rule);
     Some(Alert {
         id: Uuid::parse_str(text("alert_id")?).ok()?,
@@ -36,7 +36,7 @@ pub(super) fn read_json(json: &Json) -> Option<Alert> {
         due_at: time("due_at"),
         manager: text("manager_id").map(Into::into),
         department: text("department_id").map(Into::into),
-        entity: text("entity").and_then(entity),
+        entity: text("entity").and_then(EntityId::parse),
         interaction: text("interaction_id").map(Into::into),
         window: text("window").map(Into::into),
         observed: values(rule, json.get("observed"), definition.observed),
@@ -44,13 +44,6 @@ pub(super) fn read_json(json: &Json) -> Option<Alert> {
         resolution: text("resolution").and_then(Resolution::named),
         historic: json.get("historic").and_then(Json::as_bool).unwrap_or_default(),
     })
-}
-
-/// The lead or deal of `lead:ID` or `deal:ID`.
-pub(crate) fn entity(text: &str) -> Option<EntityId> {
-    let (kind, id) = text.split_once(':')?;
-    let kind = EntityKind::named(kind)?;
-    Some(EntityId { kind, id: id.into() })
 }
 
 /// The values whose keys the rule declares, in its order.

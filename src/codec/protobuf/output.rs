@@ -4,7 +4,7 @@ use super::write::{text, time, write};
 use crate::codec::names::Name;
 use crate::codec::proto;
 use crate::domain::alert::{Alert, Resolution, Severity, Status, Value, Values};
-use crate::domain::id::{EntityId, EntityKind};
+use crate::domain::id::EntityId;
 use crate::domain::review::{Medium, ReviewRequest};
 use crate::domain::rule::{Rule, catalog, evidence};
 use crate::domain::time::Timestamp;
@@ -55,17 +55,13 @@ fn values(values: &Values) -> well_known::Struct {
 /// keys the rule declares.
 pub fn decode_alert(bytes: &[u8]) -> Option<Alert> {
     let read = proto::Alert::decode(bytes).ok()?;
-    let rule = Rule::ALL.iter().copied().find(|rule| rule.name() == read.rule)?;
+    let rule = Rule::named(&read.rule)?;
     let definition = catalog::definition(rule);
     let time = |at: well_known::Timestamp| {
         Timestamp(at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos) / 1_000_000))
     };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
-    let entity = text(read.entity).and_then(|entity| {
-        let (kind, id) = entity.split_once(':')?;
-        let kind = EntityKind::named(kind)?;
-        Some(EntityId { kind, id: id.into() })
-    });
+    let entity = text(read.entity).and_then(|entity| EntityId::parse(&entity));
     Some(Alert {
         id: Uuid::parse_str(&read.alert_id).ok()?,
         tenant: read.tenant_id.into(),

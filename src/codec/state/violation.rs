@@ -42,9 +42,9 @@ impl Records {
 pub(super) fn read(
     stored: proto::WindowViolationState,
 ) -> Result<(TenantId, WindowViolationKey, WindowViolation), StateFlaw> {
-    let rule = Rule::ALL.iter().find(|rule| rule.name() == stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
+    let rule = Rule::named(&stored.rule).ok_or(StateFlaw::Unknown("a rule"))?;
     let severity = Severity::named(&stored.severity);
-    let definition = catalog::definition(*rule);
+    let definition = catalog::definition(rule);
     let violation = WindowViolation {
         ended: stored.over,
         department: stored.department_id.into(),
@@ -52,13 +52,13 @@ pub(super) fn read(
         level: stored.level,
         observed: values(stored.observed, definition.observed)?,
         norm: values(stored.norm, definition.norm)?,
-        last_status: stored.last_status.map(|last| read_last_status(last, *rule)).transpose()?,
+        last_status: stored.last_status.map(|last| read_last_status(last, rule)).transpose()?,
     };
     let key = WindowViolationKey {
         began: Timestamp(stored.began_ms),
         window: Span(stored.window_ms),
         manager: stored.manager_id.into(),
-        rule: *rule,
+        rule,
     };
     Ok((stored.tenant_id.into(), key, violation))
 }

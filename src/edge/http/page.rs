@@ -156,10 +156,9 @@ fn with_reader<T>(state: &Streams, view: &View, read: impl FnOnce(&Reader<'_>) -
     let board = Board::new(snapshot, alerts, &window, department, view.language);
     let clock = state.http.context.exporter.now();
     let settings = &state.http.context.page;
-    let (shown, viewer) = (&view.shown, &*view.viewer);
     let is_signed_in = state.http.context.access.needs_token();
     let source = Source::new(&state.http.context, &view.viewer);
-    Ok(read(&Reader { board: &board, seen: &seen, source, shown, clock, settings, viewer, is_signed_in }))
+    Ok(read(&Reader { board: &board, seen: &seen, source, shown: &view.shown, clock, settings, is_signed_in }))
 }
 
 /// The changing part of a view.
@@ -530,7 +529,7 @@ fn header(reader: &Reader<'_>, view: &View, title: &str, filtered: Option<&str>)
                 a href=(translated.company(&view.tenant)) lang=(other.0.name()) hreflang=(other.0.name()) { (other.1) }
                 @if reader.is_signed_in && !shown.wall {
                     form method="post" action="/sign-out" {
-                        button .small { (board.say(["Sign out", "Выйти"])) ", " (reader.viewer.name) }
+                        button .small { (board.say(["Sign out", "Выйти"])) ", " (reader.source.viewer.name) }
                     }
                 }
             }

@@ -43,6 +43,11 @@ pub struct CallError {
 }
 
 impl CallError {
+    /// Turns the error of starting a thread into that of the operation.
+    pub(super) fn of_thread(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self { what, cause: KafkaError::ClientCreation(error.to_string()) }
+    }
+
     /// Turns the error of a call into that of the operation, without the value of a property.
     pub(super) fn of(what: &'static str) -> impl Fn(KafkaError) -> Self {
         move |cause| {
@@ -377,17 +382,24 @@ pub(super) fn announcer(kafka: &Kafka) -> Result<BaseProducer<Deliveries>, CallE
     create("create the producer of announcements", config, &[&kafka.client, &kafka.producer], Deliveries::default())
 }
 
-/// A consumer of announcements; it never joins the group.
-pub(super) fn members_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
-    let mut config = base(kafka, "members");
+/// Settings of a consumer that reads a whole topic and never joins the group.
+fn whole_topic(kafka: &Kafka, name: &str) -> ClientConfig {
+    let mut config = base(kafka, name);
     config
         .set("group.id", &kafka.group)
         // true: there are no offsets to commit.
         .set("enable.auto.commit", "false")
+        // largest: a topic that was created again is read from its start.
+        .set("auto.offset.reset", "smallest");
+    config
+}
+
+/// A consumer of announcements.
+pub(super) fn members_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
+    let mut config = whole_topic(kafka, "members");
+    config
         // read_committed: an open transaction of anyone who may write would hold back all announcements.
         .set("isolation.level", "read_uncommitted")
-        // largest: a topic that was created again is read from its start.
-        .set("auto.offset.reset", "smallest")
         // 500: fetching resumes soon after a change of leader.
         .set("fetch.error.backoff.ms", "100")
         // 65536: announcements are small, and few are read ahead.
@@ -395,17 +407,12 @@ pub(super) fn members_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedConte
     create("create the consumer of announcements", config, &[&kafka.client, &kafka.consumer], LoggedContext)
 }
 
-/// A consumer that reads the topic of `notify`; it never joins a group.
+/// A consumer of the topic of `notify`.
 pub(super) fn deliveries_consumer(kafka: &Kafka) -> Result<BaseConsumer<LoggedContext>, CallError> {
-    let mut config = base(kafka, "deliveries");
+    let mut config = whole_topic(kafka, "deliveries");
     config
-        .set("group.id", &kafka.group)
-        // true: there are no offsets to commit.
-        .set("enable.auto.commit", "false")
         // The default: a message of an open transaction may not have been sent yet.
         .set("isolation.level", "read_committed")
-        // largest: a topic that was created again is read from its start.
-        .set("auto.offset.reset", "smallest")
         // false, the default: looking for the topic must not create it.
         .set("allow.auto.create.topics", "false")
         // 65536: records are small, and few are read ahead.

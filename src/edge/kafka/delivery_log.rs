@@ -9,7 +9,7 @@ use super::control::Stop;
 use crate::config::Config;
 use crate::edge::deliveries::Deliveries;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,10 +36,7 @@ impl DeliveryLog {
         let consumer = client::deliveries_consumer(&config.kafka)?;
         let topic = config.topics.notify.clone();
         let log = Self { topic, consumer, deliveries, stop: stop.clone(), is_refused: false };
-        let failed = |error: std::io::Error| CallError {
-            what: "start the thread that reads the topic of notify",
-            cause: KafkaError::ClientCreation(error.to_string()),
-        };
+        let failed = CallError::of_thread("start the thread that reads the topic of notify");
         std::thread::Builder::new().name("deliveries".into()).spawn(move || log.run()).map_err(failed)?;
         Ok(())
     }

@@ -9,7 +9,6 @@ use super::control::Stop;
 use crate::config::Config;
 use crate::edge::members::Members;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 use std::sync::Arc;
@@ -48,10 +47,7 @@ impl MemberLog {
         let stop = Stop::default();
         let thread = Thread { topic, producer, consumer, members, stop: stop.clone() };
         let started = std::thread::Builder::new().name("members".into()).spawn(move || thread.run());
-        let failed = |error: std::io::Error| CallError {
-            what: "start the thread that reads the topic of members",
-            cause: KafkaError::ClientCreation(error.to_string()),
-        };
+        let failed = CallError::of_thread("start the thread that reads the topic of members");
         Ok(Self { stop, thread: started.map_err(failed)? })
     }
 

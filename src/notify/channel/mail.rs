@@ -209,23 +209,14 @@ mod tests {
                 ca: None,
             };
             let alert = Alert::sample("acme", Rule::Neglected, "lead:1", Timestamp(0));
-            let job = Job {
-                id: 1,
-                address: Address {
-                    channel: Channel::Mail,
-                    to: "vera@sales.example".into(),
-                    person: None,
-                    language: Language::En,
-                },
-                replaces: None,
-                key: String::new(),
-                items: vec![Item { alert, manager: None, taken_by: None }],
-                more: 0,
-                open: 1,
-                is_summary: false,
-                text: None,
-                call_back: Vec::new(),
+            let address = Address {
+                channel: Channel::Mail,
+                to: "vera@sales.example".into(),
+                person: None,
+                language: Language::En,
             };
+            let job =
+                Job { id: 1, items: vec![Item { alert, manager: None, taken_by: None }], open: 1, ..Job::to(address) };
             Mail::new(&settings, Wording::default()).expect("settings").send(&job)
         };
         for refusal in ["530 5.7.0 authentication required", "535 5.7.8 credentials invalid"] {

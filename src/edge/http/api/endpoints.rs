@@ -105,6 +105,10 @@ fn severities() -> Vec<&'static str> {
     Severity::ALL.iter().map(|severity| severity.name()).collect()
 }
 
+fn outcomes() -> Vec<&'static str> {
+    Outcome::ALL.map(Outcome::name).to_vec()
+}
+
 /// The figures whose members are listed.
 pub(super) fn figures() -> Vec<&'static str> {
     BEHIND.iter().map(|figure| figure.name).collect()
@@ -557,7 +561,7 @@ pub(super) const DELIVERIES: Endpoint = get(
         DEPARTMENT,
         text("entity", "only about this lead or deal, such as `lead:17`"),
         names("rule", rules, "only of this rule"),
-        names("outcome", || Outcome::NAMES.to_vec(), "only with this outcome"),
+        names("outcome", outcomes, "only with this outcome"),
         LIMIT,
     ],
     Answer::Object(
@@ -575,7 +579,10 @@ pub(super) const DELIVERIES: Endpoint = get(
                     optional("department_id", Kind::Text),
                     required("channel", Kind::Text),
                     optional("person_id", Kind::Text),
-                    required("outcome", Kind::Names(Outcome::NAMES)),
+                    required(
+                        "outcome",
+                        Kind::Names(&[Outcome::Sent.name(), Outcome::Waiting.name(), Outcome::Refused.name()]),
+                    ),
                     required("status", Kind::Text),
                     required("level", Kind::Count),
                     required("at", Kind::Time),

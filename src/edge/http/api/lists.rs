@@ -1,5 +1,5 @@
-//! Owns the answers that are lists: clocks, plans, targets, reviews, cases, deliveries, and the numbers of customers. A list is bounded; the
-//! answer says how many entries there are.
+//! Owns the answers that are lists: clocks, plans, targets, reviews, cases, deliveries, and the numbers of customers. A list is
+//! bounded; the answer says how many entries there are.
 
 use super::asked::{
     ApiResult, Asked, Filters, Request, bad_request, check, duration, limit, line, not_found, unknown_tenant,
@@ -17,7 +17,7 @@ use crate::domain::rule::message::Language;
 use crate::domain::tenant::entity_report::ClockStatus;
 use crate::domain::tenant::listing::{GivenReview, OpenPlan, RunningClock};
 use crate::domain::time::Timestamp;
-use crate::edge::deliveries::{Delivery, Told};
+use crate::edge::deliveries::{Delivery, Told, latest};
 use crate::edge::http::contact::contact_value;
 use crate::edge::http::page::ranking;
 use crate::edge::http::response::ApiError;
@@ -46,11 +46,15 @@ fn drop_absent(value: &mut Value) {
     }
 }
 
+/// Whether something has the value that is asked for, if one is.
+fn is(filters: &Filters, key: &str, value: Option<&str>) -> bool {
+    filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value)
+}
+
 /// Whether something is of the manager and the department that are asked for.
 pub(super) fn is_of(filters: &Filters, manager: Option<&ManagerId>, department: Option<&DepartmentId>) -> bool {
-    let is = |key: &str, value: Option<&str>| filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value);
     let department = department.map_or(UNKNOWN, DepartmentId::as_str);
-    is("manager", manager.map(ManagerId::as_str)) && is("department", Some(department))
+    is(filters, "manager", manager.map(ManagerId::as_str)) && is(filters, "department", Some(department))
 }
 
 async fn list(
@@ -288,22 +292,14 @@ pub(super) async fn cases(Asked(request, tenant, filters): Asked<String>) -> Api
 pub(super) async fn deliveries(Asked(request, tenant, filters): Asked<String>) -> ApiResult {
     list(request, &tenant, filters, &DELIVERIES, |source, tenant, filters| {
         let told = source.told(tenant);
-        let is = |key: &str, value: Option<&str>| filters.get(key).is_none_or(|wanted| Some(wanted.as_str()) == value);
-        let mut deliveries: Vec<(&Told, &Delivery)> = Vec::new();
-        for told in &told {
-            let entity = told.entity.as_ref().map(EntityId::to_string);
+        let deliveries = latest(&told, |told, delivery| {
             let department = told.department.as_ref().map_or(UNKNOWN, DepartmentId::as_str);
-            if is("rule", Some(told.rule.name()))
-                && is("entity", entity.as_deref())
-                && is("department", Some(department))
-            {
-                let of_manager =
-                    |delivery: &&Delivery| filters.get("manager").is_none_or(|id| told.concerns(delivery, id));
-                let listed = told.deliveries.iter().filter(|delivery| is("outcome", Some(delivery.outcome.name())));
-                deliveries.extend(listed.filter(of_manager).map(|delivery| (&**told, delivery)));
-            }
-        }
-        deliveries.sort_by_key(|(told, delivery)| (Reverse(delivery.at), told.alert));
+            is(filters, "rule", Some(told.rule.name()))
+                && is(filters, "entity", told.entity.as_ref().map(EntityId::to_string).as_deref())
+                && is(filters, "department", Some(department))
+                && is(filters, "outcome", Some(delivery.outcome.name()))
+                && filters.get("manager").is_none_or(|id| told.concerns(delivery, id))
+        });
         let n = deliveries.len();
         let entry = |(told, delivery): &(&Told, &Delivery)| {
             json!({

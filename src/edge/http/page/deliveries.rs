@@ -5,9 +5,8 @@ use super::view::{Reader, table};
 use crate::config::notify::Channel;
 use crate::domain::alert::Status;
 use crate::domain::rule::catalog;
-use crate::edge::deliveries::{Delivery, Outcome, Told};
+use crate::edge::deliveries::{Delivery, Outcome, Told, latest};
 use maud::{Markup, html};
-use std::cmp::Reverse;
 
 /// How many deliveries are listed.
 const SHOWN: usize = 30;
@@ -19,13 +18,7 @@ pub(super) fn section(reader: &Reader<'_>, is_chosen: impl Fn(&Told, &Delivery) 
     if told.is_empty() {
         return html! {};
     }
-    let of_alert = |told| {
-        let told: &Told = told;
-        told.deliveries.iter().map(move |delivery| (told, delivery))
-    };
-    let all = told.iter().flat_map(|told| of_alert(told));
-    let mut chosen: Vec<(&Told, &Delivery)> = all.filter(|(told, delivery)| is_chosen(told, delivery)).collect();
-    chosen.sort_by_key(|(told, delivery)| (Reverse(delivery.at), told.alert));
+    let chosen = latest(&told, is_chosen);
     html! {
         section #deliveries {
             h2 { (board.say(["What was sent to whom", "Что и кому отправлено"])) }

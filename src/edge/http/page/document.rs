@@ -53,17 +53,13 @@ pub(super) fn language_of(default: Language, values: &Values, headers: &HeaderMa
         return language;
     }
     let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut tags = accepted.split(',').filter_map(|tag| language_named(tag.trim().split(['-', ';']).next()?));
+    let mut tags = accepted.split(',').filter_map(|tag| Language::named(tag.trim().split(['-', ';']).next()?));
     tags.next().unwrap_or(default)
 }
 
 /// The language that an address asks for.
 fn wanted_language(values: &Values) -> Option<Language> {
-    values.get("lang").and_then(|name| language_named(name))
-}
-
-fn language_named(name: &str) -> Option<Language> {
-    Language::ALL.iter().copied().find(|language| language.name() == name)
+    values.get("lang").and_then(|name| Language::named(name))
 }
 
 /// How a request wants the page. Values that do not exist are as if they were absent.

@@ -19,7 +19,6 @@ use crate::domain::norms::targets::Target;
 use crate::domain::rule::message::Language;
 use crate::domain::rule::{Rule, catalog};
 use crate::domain::time::{Span, Timestamp};
-use crate::edge::http::access::Viewer;
 use crate::edge::http::source::{Open, Source};
 use maud::{Markup, html};
 use std::collections::BTreeSet;
@@ -40,7 +39,6 @@ pub(super) struct Reader<'a> {
     /// The clock of this process.
     pub(super) clock: Timestamp,
     pub(super) settings: &'a Page,
-    pub(super) viewer: &'a Viewer,
     /// Whether the reader has signed in.
     pub(super) is_signed_in: bool,
 }
@@ -362,7 +360,7 @@ impl Reader<'_> {
                 span .taken {
                     @if let Some(taken) = &clock.open.taken {
                         (board.say(["taken by", "взял(а)"])) " " (board.manager_name(&taken.manager))
-                    } @else if self.viewer.may_write() && !self.shown.wall {
+                    } @else if self.source.viewer.may_write() && !self.shown.wall {
                         form method="post" action=(self.shown.taken(self.tenant(), &alert.id.to_string())) {
                             button .small { (board.say(["I take care of it", "Беру в работу"])) }
                         }

@@ -98,18 +98,7 @@ fn while_the_api_is_away_todos_do_not_wait_for_it() {
     let alert = Alert::sample("../acme", Rule::Neglected, "lead:1", Timestamp(0));
     let address =
         Address { channel: crate::config::notify::Channel::Todo, to: "7".into(), person: None, language: Language::En };
-    let job = Job {
-        id: 1,
-        address,
-        replaces: None,
-        key: String::new(),
-        items: vec![Item { alert, manager: None, taken_by: None }],
-        more: 0,
-        open: 1,
-        is_summary: false,
-        text: None,
-        call_back: Vec::new(),
-    };
+    let job = Job { id: 1, items: vec![Item { alert, manager: None, taken_by: None }], open: 1, ..Job::to(address) };
     for _ in 0..10 {
         assert!(companies.call_back(&job, Instant::now()).is_empty());
     }
