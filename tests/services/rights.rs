@@ -193,6 +193,10 @@ fn the_listed_rights_are_enough_also_with_state() {
 fn each_missing_right_is_named() {
     let fixture = Fixture::new("rights-missing", 1, "");
     let written = "the right Write on a topic of the output is missing";
+    // A state that is empty is not read, so there must be one.
+    produce(&fixture, 0);
+    let (succeeded, log) = Connection::of(&user(&fixture, &RIGHTS)).run(&fixture);
+    assert!(succeeded, "{log}");
     for (number, (left_out, instead, expected)) in [
         ((TOPIC, ".crm", READ), None, [".crm", "the right Describe is missing"]),
         ((TOPIC, ".crm", READ), Some(DESCRIBE), [".crm", "the right Read on the topic is missing"]),
@@ -211,7 +215,7 @@ fn each_missing_right_is_named() {
     .into_iter()
     .enumerate()
     {
-        produce(&fixture, number as u32);
+        produce(&fixture, 1 + number as u32);
         let instead: Vec<Right> = instead.map(|operation| (left_out.0, left_out.1, operation)).into_iter().collect();
         let user = user(&fixture, &without(&[left_out], &instead));
         Connection::of(&user).fails_with(&fixture, &expected);
